@@ -113,7 +113,7 @@ fn run(cli: &Cli, screen: &Screen) -> anyhow::Result<Outcome> {
         Command::Check(args) => commands::check::run(&cli.global, args, screen),
         Command::Init(args) => commands::init::run(&cli.global, args, screen),
         Command::Psql(args) => commands::psql::run(&cli.global, args),
-        Command::Completions(args) => Ok(commands::reference::completions(args)),
+        Command::Completions(args) => commands::reference::completions(args),
         Command::Man(args) => commands::reference::man(args),
     }
 }

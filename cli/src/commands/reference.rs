@@ -6,14 +6,15 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use clap::{Command, CommandFactory};
 
-use super::Outcome;
+use super::{Outcome, write_result};
 use crate::args::{Cli, Completions, Man};
 
 /// Prints the completion script of a shell.
-pub(crate) fn completions(args: &Completions) -> Outcome {
-    let mut command = Cli::command();
-    clap_complete::generate(args.shell, &mut command, "bekk", &mut std::io::stdout());
-    Outcome::Done
+pub(crate) fn completions(args: &Completions) -> Result<Outcome> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "bekk", &mut script);
+    write_result(String::from_utf8_lossy(&script).trim_end())?;
+    Ok(Outcome::Done)
 }
 
 /// Writes a man page for each command.

@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use crate::documents::check_english;
-use crate::support::Sandbox;
+use crate::support::{Ran, Sandbox};
 
 #[test]
 fn each_command_has_a_man_page_in_plain_english() {
@@ -33,6 +33,29 @@ fn shells_complete_commands() {
     for shell in ["bash", "zsh", "fish"] {
         let script = sandbox.ok(&["completions", shell]).stdout;
         assert!(script.contains("dead-letters"), "{shell}: {script}");
+    }
+}
+
+/// A result that cannot be written, as where a redirected output is on a full disk, is no success.
+#[test]
+fn a_result_that_cannot_be_written_fails() {
+    let sandbox = Sandbox::new();
+    for command in [
+        "up --once",
+        "status --json",
+        "audit --deep",
+        "log topics",
+        "ingest files",
+        "offsets list",
+        "dead-letters list",
+        "check",
+        "completions bash",
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = sandbox.bekk(command).stdout(full).output().unwrap();
+        Ran::new(output)
+            .exits(1)
+            .says("bekk: write the result: No space left on device");
     }
 }
 
