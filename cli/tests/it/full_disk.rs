@@ -113,7 +113,8 @@ impl<'a> Disk<'a> {
         PathBuf::from(path).join(".bekk")
     }
 
-    fn resize(&self, size: &str) {
+    /// Whether it has this size now: it cannot have less than it holds.
+    fn resize(&self, size: &str) -> bool {
         let remount = format!("remount,size={size}");
         let (program, arguments) = self.enter.split_first().unwrap();
         let mounted = Command::new(program)
@@ -121,20 +122,21 @@ impl<'a> Disk<'a> {
             .args(["mount", "-o", &remount, ".bekk"])
             .current_dir(self.sandbox.dir())
             .status();
-        assert!(mounted.unwrap().success());
+        mounted.unwrap().success()
     }
 
-    /// Leaves no byte free.
+    /// Leaves no byte free, also where a process writes and removes files meanwhile.
     fn fill(&self) {
-        let stat = rustix::fs::statvfs(self.root()).unwrap();
-        let used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize;
-        self.resize(&used.to_string());
-        let stat = rustix::fs::statvfs(self.root()).unwrap();
-        assert_eq!(stat.f_bfree, 0);
+        let stat = || rustix::fs::statvfs(self.root()).unwrap();
+        wait_until("the disk is full", LIMIT, || {
+            let found = stat();
+            let used = (found.f_blocks - found.f_bfree) * found.f_frsize;
+            self.resize(&used.to_string()) && stat().f_bfree == 0
+        });
     }
 
     fn free(&self) {
-        self.resize(SIZE);
+        assert!(self.resize(SIZE));
     }
 }
 
