@@ -10,12 +10,12 @@ use crate::ddl::{quote, quote_literal};
 use crate::migrations::{MIGRATIONS, MigrateError, schema_exists};
 use crate::session::Session;
 
-/// A table of the schema as the last migration leaves it; blanks separate the names of columns.
+/// A table of the schema as the last migration leaves it.
 pub(crate) struct OwnTable {
     pub(crate) name: &'static str,
-    columns: &'static str,
+    columns: &'static [&'static str],
     /// The columns by which ON CONFLICT finds a row
-    key: &'static str,
+    key: &'static [&'static str],
     /// The consequence of an empty table
     if_empty: &'static str,
 }
@@ -23,30 +23,83 @@ pub(crate) struct OwnTable {
 pub(crate) const TABLES: [OwnTable; 4] = [
     OwnTable {
         name: "migrations",
-        columns: "version name applied_at",
-        key: "version",
+        columns: &["version", "name", "applied_at"],
+        key: &["version"],
         if_empty: "nothing is lost with it",
     },
     OwnTable {
         name: "groups",
-        columns: "group_name topic system_identifier database_name table_name created_at database_oid \
-            table_oid table_file",
-        key: "group_name topic",
+        columns: &[
+            "group_name",
+            "topic",
+            "system_identifier",
+            "database_name",
+            "table_name",
+            "created_at",
+            "database_oid",
+            "table_oid",
+            "table_file",
+        ],
+        key: &["group_name", "topic"],
         if_empty: "each group then takes the present table as the one that it has filled",
     },
     OwnTable {
         name: "offsets",
-        columns: "group_name topic partition next log_id epoch owner backend_pid lease_until rows \
-            superseded dead updated_at mark_offset mark_timestamp_ms mark_crc refusal refusal_detail \
-            refused_at counted_from counted_before passed placed_before definition definition_epoch",
-        key: "group_name topic partition",
+        columns: &[
+            "group_name",
+            "topic",
+            "partition",
+            "next",
+            "log_id",
+            "epoch",
+            "owner",
+            "backend_pid",
+            "lease_until",
+            "rows",
+            "superseded",
+            "dead",
+            "updated_at",
+            "mark_offset",
+            "mark_timestamp_ms",
+            "mark_crc",
+            "refusal",
+            "refusal_detail",
+            "refused_at",
+            "counted_from",
+            "counted_before",
+            "passed",
+            "placed_before",
+            "definition",
+            "definition_epoch",
+        ],
+        key: &["group_name", "topic", "partition"],
         if_empty: "the sink then asks how to fill the tables",
     },
     OwnTable {
         name: "dead_letters",
-        columns: "id group_name stream topic partition log_offset log_id file line byte_offset reason \
-            column_name sqlstate detail raw created_at resolved_at resolution record_key met_again_at",
-        key: "group_name topic partition log_offset log_id",
+        columns: &[
+            "id",
+            "group_name",
+            "stream",
+            "topic",
+            "partition",
+            "log_offset",
+            "log_id",
+            "file",
+            "line",
+            "byte_offset",
+            "reason",
+            "column_name",
+            "sqlstate",
+            "detail",
+            "raw",
+            "created_at",
+            "resolved_at",
+            "resolution",
+            "record_key",
+            "met_again_at",
+        ],
+        key: &["group_name", "topic", "partition", "log_offset", "log_id"],
         if_empty: "its dead letters are lost; bekk replay restores those of records that the log still has",
     },
 ];
@@ -95,8 +148,8 @@ impl Found {
 }
 
 fn look_sql(table: &OwnTable) -> String {
-    let list = |names: &str| {
-        let quoted: Vec<_> = names.split(' ').map(quote_literal).collect();
+    let list = |names: &[&str]| {
+        let quoted: Vec<_> = names.iter().map(|name| quote_literal(name)).collect();
         format!("ARRAY[{}]::text[]", quoted.join(", "))
     };
     let (name, columns, key) = (
@@ -253,7 +306,7 @@ fn loss(table: &OwnTable, found: &Found, is_old: bool) -> Option<Loss> {
             columns_advice(name, &found.missing, &found.others),
         )
     } else if !found.has_key {
-        let key = table.key.replace(' ', ", ");
+        let key = table.key.join(", ");
         (
             format!("table bekk.{name} has no unique index on ({key})"),
             format!("CREATE UNIQUE INDEX ON bekk.{name} ({key})"),

@@ -51,8 +51,35 @@ const INEXACT: [(&str, &str); 8] = [
 ];
 
 /// Types of PostgreSQL whose texts are never empty, so that an empty field can only mean null.
-const WITHOUT_EMPTY_VALUE: &str = "bool box cidr circle float4 float8 geography geometry inet int2 int4 \
-    int8 interval json jsonb jsonpath line lseg macaddr macaddr8 oid path pg_lsn point polygon timetz uuid";
+const WITHOUT_EMPTY_VALUE: [&str; 27] = [
+    "bool",
+    "box",
+    "cidr",
+    "circle",
+    "float4",
+    "float8",
+    "geography",
+    "geometry",
+    "inet",
+    "int2",
+    "int4",
+    "int8",
+    "interval",
+    "json",
+    "jsonb",
+    "jsonpath",
+    "line",
+    "lseg",
+    "macaddr",
+    "macaddr8",
+    "oid",
+    "path",
+    "pg_lsn",
+    "point",
+    "polygon",
+    "timetz",
+    "uuid",
+];
 
 /// The name of a type of the database: `inet`, `shop.mood`, `geometry(Point,4326)`, `int4[]`.
 ///
@@ -142,11 +169,14 @@ impl PostgresType {
     /// Whether an empty text may be a value of it. It may unless the type is known to have none.
     pub(crate) fn may_be_empty(&self) -> bool {
         let parts = &*self.0;
-        let schema = parts.schema.as_deref();
-        let is_own = schema.is_none_or(|schema| schema == "pg_catalog");
-        let mut without = WITHOUT_EMPTY_VALUE.split(' ');
-        let has_none = without.any(|name| name == parts.name) || parts.name.ends_with("range");
-        !(parts.is_array || is_own && has_none)
+        let is_own = parts
+            .schema
+            .as_deref()
+            .is_none_or(|schema| schema == "pg_catalog");
+        !(parts.is_array
+            || is_own
+                && (WITHOUT_EMPTY_VALUE.contains(&parts.name.as_str())
+                    || parts.name.ends_with("range")))
     }
 }
 

@@ -8,8 +8,30 @@ use bekk_stream::ColumnType;
 use super::column::Profile;
 
 /// Things that happen once each: their ids are those of the records.
-const EVENTS: &str = "order event transaction tx invoice payment booking ticket message record row entry \
-    trip ride shipment request claim case issue document log visit";
+const EVENTS: &[&str] = &[
+    "order",
+    "event",
+    "transaction",
+    "tx",
+    "invoice",
+    "payment",
+    "booking",
+    "ticket",
+    "message",
+    "record",
+    "row",
+    "entry",
+    "trip",
+    "ride",
+    "shipment",
+    "request",
+    "claim",
+    "case",
+    "issue",
+    "document",
+    "log",
+    "visit",
+];
 
 /// Parts of such things: a record of each part has the id of the whole.
 const PARTS: &[&str] = &[
@@ -120,8 +142,20 @@ fn is_id(name: &str) -> bool {
 /// Whether a column's name says that it may be a part of a key: an id, a place in an order, or a time.
 fn is_part(name: &str) -> bool {
     let last = name.rsplit('_').next().unwrap_or(name);
-    let words = "date day month year time timestamp line position seq sku code";
-    is_id(name) || words.split(' ').any(|word| word == last)
+    let words = [
+        "date",
+        "day",
+        "month",
+        "year",
+        "time",
+        "timestamp",
+        "line",
+        "position",
+        "seq",
+        "sku",
+        "code",
+    ];
+    is_id(name) || words.contains(&last)
 }
 
 /// The less, the likelier a key's name and type.
@@ -178,6 +212,6 @@ fn is_sure(column: &Profile, index: usize, columns: &[Profile], stream: &str) ->
             .any(|column| words.contains(&last(&column.name).as_str()))
     };
     is_named(stream, last)
-        || is_alone && EVENTS.split(' ').any(|word| word == last) && !has(PARTS)
+        || is_alone && EVENTS.contains(&last) && !has(PARTS)
         || is_alone && index == 0 && !is_measured && !has(DEEDS)
 }

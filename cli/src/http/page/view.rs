@@ -7,7 +7,21 @@ use crate::observe::Span;
 /// Longest text of a parameter; more is cut off.
 const TEXT_MAX: usize = 200;
 /// The parameters that views have.
-const NAMES: &str = "span q state page stream reason before topic partition from key resolved said";
+const NAMES: [&str; 13] = [
+    "span",
+    "q",
+    "state",
+    "page",
+    "stream",
+    "reason",
+    "before",
+    "topic",
+    "partition",
+    "from",
+    "key",
+    "resolved",
+    "said",
+];
 
 /// View of the page
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,7 +78,7 @@ pub(super) struct View {
 
 impl View {
     pub(super) fn new(kind: Kind, given: &Parameters) -> Self {
-        let known = NAMES.split(' ').filter_map(|name| {
+        let known = NAMES.into_iter().filter_map(|name| {
             let text = given.get(name).filter(|text| !text.is_empty())?;
             Some((name, text.chars().take(TEXT_MAX).collect()))
         });

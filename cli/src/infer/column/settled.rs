@@ -33,8 +33,24 @@ const FOREIGN_PAIRS: &[(&str, &str)] = &[
     ("да", "нет"),
 ];
 /// Last words of names of columns whose numbers are codes
-const CODES: &str = "zip zipcode postal postcode plz postleitzahl phone telephone telefon tel ean gtin upc \
-    isbn ssn blz";
+const CODES: &[&str] = &[
+    "zip",
+    "zipcode",
+    "postal",
+    "postcode",
+    "plz",
+    "postleitzahl",
+    "phone",
+    "telephone",
+    "telefon",
+    "tel",
+    "ean",
+    "gtin",
+    "upc",
+    "isbn",
+    "ssn",
+    "blz",
+];
 /// Fewest digits of a code
 const CODE_DIGITS: usize = 4;
 /// The most digits that a decimal has.
@@ -207,8 +223,7 @@ impl Profile {
             ["code", "number", "no", "nr"].contains(word) || word.parse::<u8>().is_ok()
         };
         let mut words = self.name.rsplit('_').skip_while(is_other);
-        let is_of_codes = |word| CODES.split(' ').any(|code| code == word);
-        self.whole_digits >= CODE_DIGITS && words.next().is_some_and(is_of_codes)
+        self.whole_digits >= CODE_DIGITS && words.next().is_some_and(|word| CODES.contains(&word))
     }
 
     /// Both words of a pair, or one of the first, which can mean nothing else: a column of NO, F or N alone is text.
