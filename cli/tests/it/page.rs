@@ -51,8 +51,10 @@ fn texts_from_files_are_shown_and_never_run() {
     let up = sandbox.start("up --http 127.0.0.1:0");
     let at = address(&sandbox);
     let letters = || get(&at, "/dead-letters").1;
-    wait_until("both letters are shown", LIMIT, || {
-        letters().matches("class=\"letter\"").count() == 2
+    // The letters are read for each request, and their count now and then.
+    wait_until("both letters and their count are shown", LIMIT, || {
+        let shown = letters();
+        shown.matches("class=\"letter\"").count() == 2 && shown.contains("2 open dead letters")
     });
     let shown = letters();
     assert_says(
