@@ -385,8 +385,7 @@ fn encode_values<'a>(
         };
         let quoted = span.quoted;
         if column.parser.loses_digits(bytes) {
-            let bit = u32::try_from(at).ok().and_then(|at| 1_u64.checked_shl(at));
-            out.digits_lost |= bit.unwrap_or_default();
+            out.digits_lost |= bit_of(at);
         }
         if let Err(rejection) = column.parser.encode(Field { bytes, quoted }, row, key) {
             return Err(Fault {
@@ -397,6 +396,13 @@ fn encode_values<'a>(
         }
     }
     Ok(())
+}
+
+/// The bit of a column; none for those behind the first 64.
+#[cold]
+fn bit_of(column: usize) -> u64 {
+    let column = u32::try_from(column).unwrap_or(u32::MAX);
+    1_u64.checked_shl(column).unwrap_or_default()
 }
 
 /// The value of a column that is no field of the records.

@@ -204,13 +204,16 @@ fn is_rounded(text: &[u8], whole_digits: usize) -> bool {
         [b'-' | b'+', digits @ ..] => digits,
         digits => digits,
     };
+    // Most long texts are fractions, and this is asked of each.
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return false;
+    }
     let digits = std::str::from_utf8(digits).unwrap_or_default();
-    let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let held = match whole_digits {
         FLOAT4_DIGITS => digits.parse::<f32>().map(|held| held.to_string()),
         _ => digits.parse::<f64>().map(|held| held.to_string()),
     };
-    is_whole && held.is_ok_and(|held| held != digits.trim_start_matches('0') && held != digits)
+    held.is_ok_and(|held| held != digits.trim_start_matches('0') && held != digits)
 }
 
 /// Checks that the settings of a column have a meaning for its type.
