@@ -12,7 +12,7 @@ use bekk_stream::{
 };
 use parking_lot::Mutex;
 
-use crate::args::{FilledArgs, Global, LogArgs, PostgresArgs, StreamArgs, TargetArgs};
+use crate::args::{Global, LogArgs, PostgresArgs, StreamArgs, TargetArgs};
 use crate::database::{Choice, Database, private_options};
 use crate::environment;
 use crate::found_file::{self, Owners};
@@ -271,20 +271,8 @@ impl Context {
     /// # Errors
     /// If there is no such stream, or several would fill the one table.
     pub(crate) fn targets(&self, args: &TargetArgs) -> Result<Vec<Stream>> {
-        self.streams_into(args.table.as_ref(), &args.stream)
-    }
-
-    /// The streams of a group: all, or the one that is named; into another table if one is named.
-    ///
-    /// # Errors
-    /// As [`Context::targets`].
-    pub(crate) fn filled(&self, args: &FilledArgs) -> Result<Vec<Stream>> {
-        self.streams_into(args.table.as_ref(), &args.stream)
-    }
-
-    fn streams_into(&self, table: Option<&String>, args: &StreamArgs) -> Result<Vec<Stream>> {
-        let mut streams = self.streams_of(args)?;
-        if let Some(table) = table {
+        let mut streams = self.streams_of(&args.stream)?;
+        if let Some(table) = &args.table {
             let [stream] = streams.as_mut_slice() else {
                 let text = format!("--table `{table}` takes one stream; name it with --stream");
                 return Err(WrongUsage(text).into());

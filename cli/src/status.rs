@@ -15,7 +15,7 @@ use bekk_sink::{ConnectOptions, Misfit, TableFault};
 use bekk_stream::Stream;
 use serde::Serialize;
 
-use crate::args::{FilledArgs, LogArgs, PostgresArgs};
+use crate::args::{LogArgs, PostgresArgs, TargetArgs};
 use crate::context::Context;
 use crate::database::shown_from;
 use crate::log_place::{LogPlace, holder};
@@ -170,9 +170,9 @@ impl Status {
         context: &Context,
         log_args: &LogArgs,
         postgres_args: &PostgresArgs,
-        (group, filled): (&str, &FilledArgs),
+        (group, target): (&str, &TargetArgs),
     ) -> Result<Self> {
-        let streams = context.filled(filled)?;
+        let streams = context.targets(target)?;
         let place = context.log_place(log_args)?;
         let log = match place.exists() {
             true => place.glance().map(Some),

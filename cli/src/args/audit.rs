@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::{FilledArgs, GroupArgs, LogArgs, OutputArgs, PostgresArgs};
+use super::{GroupArgs, LogArgs, OutputArgs, PostgresArgs, TargetArgs};
 
 /// Check that every record is a row, superseded or a dead letter, by counts or by content.
 ///
@@ -31,7 +31,7 @@ use super::{FilledArgs, GroupArgs, LogArgs, OutputArgs, PostgresArgs};
     Exit codes: 0 nothing differs; 1 something differs, or a part is unreachable.")]
 pub(crate) struct Audit {
     #[command(flatten)]
-    pub(crate) filled: FilledArgs,
+    pub(crate) target: TargetArgs,
     /// Compare the content of the files, the log and the table, not only counts
     #[arg(long)]
     pub(crate) deep: bool,
@@ -76,7 +76,7 @@ pub(crate) struct Trace {
     #[arg(long, value_name = "TOPIC/PARTITION/OFFSET")]
     pub(crate) offset: Option<RecordPlace>,
     #[command(flatten)]
-    pub(crate) filled: FilledArgs,
+    pub(crate) target: TargetArgs,
     #[command(flatten)]
     pub(crate) group: GroupArgs,
     #[command(flatten)]

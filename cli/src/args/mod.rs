@@ -211,16 +211,8 @@ pub(crate) struct Sink {
 
 #[derive(Args)]
 pub(crate) struct TargetArgs {
-    /// Table to fill instead of the stream's, created if it does not exist; needs its own --group
-    #[arg(long, value_name = "NAME", env = "BEKK_TABLE")]
-    pub(crate) table: Option<String>,
-    #[command(flatten)]
-    pub(crate) stream: StreamArgs,
-}
-
-#[derive(Args)]
-pub(crate) struct FilledArgs {
-    /// Table that the group fills instead of the stream's, if `bekk sink` has this --table
+    /// Table that the group fills instead of the stream's. A sink creates it if it does not exist, and
+    /// needs a --group of its own for it
     #[arg(long, value_name = "NAME", env = "BEKK_TABLE")]
     pub(crate) table: Option<String>,
     #[command(flatten)]
@@ -246,7 +238,7 @@ pub(crate) struct StatusArgs {
     #[command(flatten)]
     pub(crate) group: GroupArgs,
     #[command(flatten)]
-    pub(crate) filled: FilledArgs,
+    pub(crate) target: TargetArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
@@ -270,7 +262,7 @@ pub(crate) struct Health {
     #[command(flatten)]
     pub(crate) group: GroupArgs,
     #[command(flatten)]
-    pub(crate) filled: FilledArgs,
+    pub(crate) target: TargetArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     #[command(flatten)]
@@ -286,7 +278,7 @@ pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) group: GroupArgs,
     #[command(flatten)]
-    pub(crate) filled: FilledArgs,
+    pub(crate) target: TargetArgs,
     #[command(flatten)]
     pub(crate) postgres: PostgresArgs,
     /// Also try the first 10,000 records of the files that match, without writing anything

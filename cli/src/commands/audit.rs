@@ -105,7 +105,7 @@ struct FindingLine {
 
 pub(crate) fn run(global: &Global, args: &Audit, screen: &Screen) -> Result<Outcome> {
     let context = Context::load(global)?;
-    let streams = context.filled(&args.filled)?;
+    let streams = context.targets(&args.target)?;
     let log = context.open_log(&args.log)?;
     let database = context.database(&args.postgres)?;
     screen.say_part(&format!("postgres   {}", database.description));

@@ -124,7 +124,7 @@ pub(crate) fn run(global: &Global, args: &Check, screen: &Screen) -> Result<Outc
             if args.repair {
                 repair(&database.options, screen)?;
             }
-            let streams = &context.filled(&args.filled)?;
+            let streams = &context.targets(&args.target)?;
             let mut report = bekk_sink::check(&database.options, streams)?;
             // A role that lacks rights to schema `bekk`, which the report names, can read nothing there.
             let faults = match report.problems.is_empty() {

@@ -28,12 +28,8 @@ pub(crate) fn run(global: &Global, args: &StatusArgs) -> Result<Outcome> {
     let context = Context::load(global)?;
     let stop = signals::stop_flag().context("listen for signals")?;
     loop {
-        let status = Status::gather(
-            &context,
-            &args.log,
-            &args.postgres,
-            (&args.group.name, &args.filled),
-        )?;
+        let of = (&*args.group.name, &args.target);
+        let status = Status::gather(&context, &args.log, &args.postgres, of)?;
         if args.output.json {
             print_json(&status)?;
         } else {
@@ -70,12 +66,8 @@ pub(crate) fn health(global: &Global, args: &Health) -> Result<Outcome> {
         return health_of(address, "/readyz");
     }
     let context = Context::load(global)?;
-    let status = Status::gather(
-        &context,
-        &args.log,
-        &args.postgres,
-        (&args.group.name, &args.filled),
-    )?;
+    let of = (&*args.group.name, &args.target);
+    let status = Status::gather(&context, &args.log, &args.postgres, of)?;
     let is_healthy = status.problems.is_empty();
     if args.output.json {
         print_json(&serde_json::json!({ "healthy": is_healthy, "problems": status.problems }))?;

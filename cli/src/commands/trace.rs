@@ -79,7 +79,7 @@ pub(crate) fn run(global: &Global, args: &Trace, screen: &Screen) -> Result<Outc
 
 /// The streams that are looked through, and for what.
 fn chosen(context: &Context, args: &Trace) -> Result<(Vec<Stream>, What)> {
-    let mut streams = context.filled(&args.filled)?;
+    let mut streams = context.targets(&args.target)?;
     let what = match (&args.key, &args.at, &args.offset) {
         (Some(key), ..) => What::Key(key.clone()),
         (_, Some(at), _) => What::Line(at.file.clone(), at.line),
