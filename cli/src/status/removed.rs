@@ -6,7 +6,7 @@ use bekk_log::Client;
 use bekk_sink::GroupOffset;
 use bekk_stream::Stream;
 
-/// Records of a topic that wait for a group, and that no stream is called by
+/// Records that wait for a group in a topic without a stream
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Removed {
     pub(crate) group: String,

@@ -175,7 +175,8 @@ fn a_table_that_does_not_fit_any_more_is_a_problem() {
 /// A stream is renamed while records of it wait, and its files are gone: `up` and `status` name them until they are applied.
 #[test]
 fn records_of_a_renamed_stream_are_named_while_they_wait() {
-    const WAIT: &str = "2 records of topic `items` wait for group `bekk`, and no stream";
+    const WAIT: &str =
+        "2 records of topic `items` wait for group `bekk`, and the configuration has no stream";
     let sandbox = Sandbox::new();
     sandbox.write("bekk.toml", KEYED);
     sandbox.write("data/a.csv", "id,note\n1,a\n");
@@ -186,16 +187,16 @@ fn records_of_a_renamed_stream_are_named_while_they_wait() {
     let renamed = KEYED.replace("[streams.items]", "[streams.goods]\ntable = \"items\"");
     sandbox.write("bekk.toml", renamed);
     let up = sandbox.ok("up --once");
-    up.says("records wait in a topic that no stream of the configuration is called by");
+    up.says("records wait in a topic that has no stream in the configuration");
     sandbox
         .ok("status")
         .prints(WAIT)
         .prints("if stream `items` was renamed, call it `items` until");
-    // Of two streams, the one that is not asked about is there.
+    // A stream that is configured and was not asked about is not gone.
     let other = KEYED.replace("items", "other").replace("data/", "other/");
     sandbox.write("bekk.toml", format!("{KEYED}{other}"));
     let one = sandbox.ok("status --stream other").stdout;
-    assert!(!one.contains("no stream of the configuration"), "{one}");
+    assert!(!one.contains("the configuration has no stream"), "{one}");
     let up = sandbox.ok("up --once");
     assert!(!up.stderr.contains("records wait"), "{}", up.stderr);
     assert_eq!(sandbox.postgres().number("SELECT count(*) FROM items"), 3);

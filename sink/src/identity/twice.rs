@@ -23,9 +23,9 @@ const OTHERS: &str = "\
 
 /// Rows of other groups or streams in a table without a key, which this one may write a second time.
 pub(crate) enum Others {
-    /// Of the same log, which is refused.
+    /// They come from the same log: the start is refused.
     OfLog(Error),
-    /// Of another log, which is reported only, since several projects may fill one table.
+    /// They come from another log: a warning, since several projects may fill one table.
     OfOtherLog(String),
 }
 

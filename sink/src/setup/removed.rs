@@ -10,7 +10,7 @@ const OTHERS: &str = "\
     SELECT topic, partition, next FROM bekk.offsets
      WHERE group_name = $1 AND log_id::text = $2 AND topic <> ALL ($3) AND owner IS NULL";
 
-/// Warns of the group's records in topics that no stream is called by, unless another sink holds them.
+/// Warns of the group's records in topics without a stream, unless another sink holds them.
 pub(super) async fn warn(
     client: &tokio_postgres::Client,
     log: &Client,
@@ -38,8 +38,8 @@ pub(super) async fn warn(
             group,
             topic,
             records,
-            "records wait in a topic that no stream of the configuration is called by: no sink applies them; if the \
-             stream was renamed, call it `{topic}` until they are applied; if it was removed: bekk offsets delete --group \
+            "records wait in a topic that has no stream in the configuration: no sink applies them; if the stream was \
+             renamed, call it `{topic}` until they are applied; if it was removed: bekk offsets delete --group \
              {group} --stream {topic} --execute"
         );
     }
